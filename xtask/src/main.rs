@@ -83,13 +83,14 @@ fn run(task: Task) -> Result<(), TaskError> {
 }
 
 /// Cheap failures first. Clippy and rustdoc share one set of checked dependencies; only the tests compile them
-/// to code. The tests come last, so that the output ends with their results.
+/// to code. The tests come last, so that the output ends with their results; all of them run, so that one run shows
+/// every failure.
 fn test() -> Result<(), TaskError> {
     format().run()?;
     tidy::run(root())?;
     clippy().run()?;
     doc(false).run()?;
-    Step::cargo(["test", "--workspace"]).run()
+    Step::cargo(["test", "--workspace", "--no-fail-fast"]).run()
 }
 
 fn lint() -> Result<(), TaskError> {
